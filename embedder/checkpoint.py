@@ -143,13 +143,9 @@ def read_modules(folder: Path) -> list[dict[str, Any]]:
     """Read the list of a model's modules that sentence-transformers saves; empty if there is none.
     Raises `EmbedderError` if it is damaged."""
     modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
-    if not isinstance(modules, list) or not all(
-        isinstance(m, dict) and "path" in m for m in modules
-    ):
-        raise EmbedderError(
-            f"{folder / 'modules.json'} cannot be read: it is not a list of modules"
-        )
-    return modules
+    if isinstance(modules, list) and all(isinstance(m, dict) and "path" in m for m in modules):
+        return modules
+    raise EmbedderError(f"{folder / 'modules.json'} cannot be read: it is not a list of modules")
 
 
 def detect_family(folder: Path) -> str:

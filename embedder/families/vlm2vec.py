@@ -99,15 +99,16 @@ MULTI_IMAGE_TYPES = ("qwen2_vl", "qwen2_5_vl")  # whose base reads several image
 IMAGE_TOKENS = {"llava_next": "<image>", "qwen2_vl": "<|image_pad|>", "qwen2_5_vl": "<|image_pad|>"}
 
 
-def describe(name: str, settings: Settings) -> ModelCard:
-    """Return the card of a checkpoint, which may be downloaded; raises `EmbedderError`.
+def describe(name: str, settings: Settings, recipe: Recipe | None = None) -> ModelCard:
+    """Return the card of a checkpoint, which may be downloaded, with a recipe in place of its own;
+    raises `EmbedderError`.
 
     A name with `README_PREFIX` has the prompts of the README, and the fingerprint that collections
     and checkpoints with those prompts have.
     """
     bare_name = name.removeprefix(README_PREFIX)
     checkpoint = locate(bare_name)
-    recipe = detect_recipe(name, checkpoint)
+    recipe = recipe or detect_recipe(name, checkpoint)
     version = f"{VERSIONS[recipe.prompt_format]} {recipe}"
     card = build_card(CARDS, bare_name, checkpoint, settings, version, template=_CARD)
     model_type = str(read_config(checkpoint.folder).get("model_type"))
@@ -118,12 +119,12 @@ def describe(name: str, settings: Settings) -> ModelCard:
 
 
 def load(name: str, settings: Settings, recipe: Recipe | None = None) -> EmbeddingModel:
-    """Load a checkpoint, with the recipe that it is to be trained with, if it has none of its own;
-    raises `EmbedderError`."""
+    """Load a checkpoint, with the recipe that it is to be trained with in place of its own; raises
+    `EmbedderError`."""
     from embedder.engine import Engine
     from embedder.vlm.backbone import VisionLanguageBackbone
 
-    card, checkpoint = describe(name, settings), locate(name.removeprefix(README_PREFIX))
+    card, checkpoint = describe(name, settings, recipe), locate(name.removeprefix(README_PREFIX))
     recipe = recipe or detect_recipe(name, checkpoint)
     model_type = str(read_config(checkpoint.folder).get("model_type"))
     if model_type == "phi3_v":

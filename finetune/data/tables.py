@@ -26,6 +26,7 @@ SPLITS = ("original", "diverse_instruction", "train")
 """The splits that each folder of MMEB-train has, and mmE5's `train`. One of them is read: the named
 one, else the first. VLM2Vec's authors train on `original`, mmE5's on `train`."""
 ROW_BATCH = 1000  # rows in memory at a time
+MAX_BATCH_BYTES = 1 << 26  # of these rows in a Parquet file, which may hold images
 SHARD_SUFFIX = re.compile(r"-\d+-of-\d+$")
 
 
@@ -169,7 +170,13 @@ def _read_parquet(path: Path) -> RowIterator:
 
     try:
         file = parquet.ParquetFile(path)
-        batches = file.iter_batches(ROW_BATCH)
+        groups = [file.metadata.row_group(index) for index in range(file.num_row_groups)]
+        fitting = (
+            MAX_BATCH_BYTES
+            * file.metadata.num_rows
+            // (1 + sum(group.total_byte_size for group in groups))
+        )
+        batches = file.iter_batches(max(1, min(fitting, ROW_BATCH)))
         yield from _number_rows(row for batch in batches for row in batch.to_pylist())
     except pa.ArrowInvalid as error:
         raise ValueError(f"not a complete Parquet file ({error})") from None

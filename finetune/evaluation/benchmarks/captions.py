@@ -160,7 +160,7 @@ def _read_original_xtd(files: BenchmarkFiles, documents: DocumentSet) -> Iterato
 
 
 def _read_xtd_rows(files: BenchmarkFiles, documents: DocumentSet) -> Iterator[BenchmarkQuery]:
-    tables = mmeb.find_tables(files.folder)
+    tables = mmeb.find_dataset_files(files.folder)
     if not tables:
         raise DataError(
             f"{files.folder} has neither test_image_names.txt nor rows for each language "

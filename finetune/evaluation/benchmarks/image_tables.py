@@ -31,17 +31,12 @@ SUFFIXES = ((b"\x89PNG", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"RIFF", ".webp"),
 SAFE_NAME = re.compile(r"[\w-][\w.-]{0,79}")
 
 
-def find_tables(folder: Path, name: str, split: str) -> list[Path]:
-    """The Parquet files of a split of the set `name`, which is in `folder` or is `folder`."""
-    roots = [folder / name, *([folder] if folder.name == name else [])]
-    return next(
-        (found for root in roots if (found := sorted(root.rglob(f"{split}-*.parquet")))), []
-    )
-
-
 def read_table_rows(files: BenchmarkFiles, name: str, split: str) -> Iterator[tuple[Path, Row]]:
-    """The rows of a split of the set `name`, each with its file; none where it is not there."""
-    for path in find_tables(files.folder, name, split):
+    """The rows of a split of the set `name`, which is in the folder or is the folder, each with its
+    file; none where it is not there."""
+    roots = [files.folder / name, *([files.folder] if files.folder.name == name else [])]
+    tables = (sorted(root.rglob(f"{split}-*.parquet")) for root in roots)
+    for path in next(filter(None, tables), []):
         for _, row in read_rows(path):
             yield path, row
 

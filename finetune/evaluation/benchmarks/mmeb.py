@@ -45,7 +45,7 @@ META_TASKS = {
 def load(files: BenchmarkFiles) -> Benchmark:
     """Read the data sets that are present; raises `DataError`."""
     rows = files.path / V3_ROWS
-    tables = find_tables(rows if rows.is_dir() else files.path)
+    tables = find_dataset_files(rows if rows.is_dir() else files.path)
     if not tables:
         raise DataError(
             f"{files.path} has no data set, such as CIRR/test-00000-of-00001.parquet or "
@@ -59,7 +59,7 @@ def load(files: BenchmarkFiles) -> Benchmark:
     )
 
 
-def find_tables(path: Path) -> dict[str, list[Path]]:
+def find_dataset_files(path: Path) -> dict[str, list[Path]]:
     """Data set -> the files of its rows."""
     tables: dict[str, list[Path]] = {}
     for file in [path] if path.is_file() else sorted(path.rglob("*")):

@@ -10,6 +10,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 from pyarrow import parquet
 
+from finetune.data import tables
 from finetune.data.files import iter_pairs, read_pairs, write_pairs
 from finetune.data.pairs import Pair, Side
 from finetune.errors import DataError
@@ -253,6 +254,22 @@ def test_image_data_in_a_table_is_refused_with_advice(folder):
     parquet.write_table(pa.Table.from_pylist(rows), folder / "t.parquet")
     with pytest.raises(DataError, match=r"row 1: image holds image data.*save the images"):
         read_pairs(folder / "t.parquet")
+
+
+def test_a_table_that_holds_images_is_read_a_few_rows_at_a_time(tmp_path, monkeypatch):
+    path, sizes, iterate = tmp_path / "t.parquet", [], parquet.ParquetFile.iter_batches
+    images = [bytes([number]) * 1000 for number in range(20)]
+    parquet.write_table(pa.table({"image": images}), path)
+
+    def count(self, size):
+        sizes.append(size)
+        return iterate(self, size)
+
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", count)
+    for most in (tables.MAX_BATCH_BYTES, 5000, 10):
+        monkeypatch.setattr(tables, "MAX_BATCH_BYTES", most)
+        assert [row["image"] for _, row in tables.read_rows(path)] == images
+    assert sizes == [tables.ROW_BATCH, 4, 1]
 
 
 def test_a_text_that_is_not_utf_8_is_refused(folder):

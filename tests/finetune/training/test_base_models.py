@@ -81,8 +81,11 @@ def test_the_version_of_the_preset_decides_how_images_are_taken(checkpoint, tmp_
     )
     item = Input(images=(tiny.picture("wide"),))
     after = embedder.load(str(tmp_path / "adapter"), CPU).backbone.prepare(item, "query", None)
-    for backbone in (trainable.backbone, load_base(recipe, CPU).backbone):
+    before = load_base(recipe, CPU)
+    for backbone in (trainable.backbone, before.backbone):
         assert backbone.prepare(item, "query", None).ids == after.ids
+    as_it_is = embedder.describe_model(recipe.model, CPU)  # the newest version
+    assert (before.card.fingerprint == as_it_is.fingerprint) == (form == "V2")
     side = 1344 if form == "V1" else 180
     assert after.sizes[0][0] == side
 
