@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,11 @@ def detect_family(folder: Path) -> str:
         return detect_family(_locate_base(folder))
     has_modules = (folder / "modules.json").exists()  # of sentence-transformers
     config = (read_optional_config if has_modules else read_config)(folder, "config.json")
+    if _is_reranker(folder, config, has_modules):
+        raise EmbedderError(
+            f"{folder} is a reranker, which scores pairs and makes no vectors: name it with "
+            "--rerank when you search, and an embedding model with --model"
+        )
     model_type = str(config.get("model_type"))
     is_cached = folder.parent.name == "snapshots"  # of Hugging Face, below the model's name
     name = (folder.parents[1] if is_cached else folder).name.lower()
@@ -170,6 +175,17 @@ def detect_family(folder: Path) -> str:
     if has_modules and family == "vlm2vec" and "vlm2vec" not in name:
         return "sentence_transformer"
     return family  # mmE5's and E5-V's folders have modules too, of which mmE5's run code
+
+
+def _is_reranker(folder: Path, config: Mapping[str, Any], has_modules: bool) -> bool:
+    """Whether it is a cross encoder, which sentence-transformers would pool all the same."""
+    saved = read_optional_config(folder, "config_sentence_transformers.json")
+    if "model_type" in saved:
+        return bool(saved["model_type"] == "CrossEncoder")
+    if has_modules:
+        return (folder / "1_LogitScore").is_dir()
+    architectures = config.get("architectures") or [""]
+    return str(architectures[0]).endswith("ForSequenceClassification")
 
 
 def compute_digest(folder: Path) -> str:

@@ -167,7 +167,11 @@ def info(model: Model = DEFAULT_MODEL, as_json: Json = False) -> None:
         fields |= dict.fromkeys(("revision", "fingerprint"), "known once its weights are here")
     if extra := _find_missing_extra(card):
         fields["needs"] = format_install_command(extra)
-    print_fields({**fields, "memory": format_bytes(card.memory)})
+    fields["note"] = fields.pop("license note")
+    fields["max images"] = str(card.max_images or "any number")
+    fields["parameters"] = f"{card.parameters:,}" if card.parameters else "not known"
+    fields["memory"] = format_bytes(card.memory) if card.memory else "not known"
+    print_fields({name: value for name, value in fields.items() if value})
 
 
 def _format_value(value: object) -> str:

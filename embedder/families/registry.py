@@ -189,9 +189,10 @@ def find_contacted_url(name: str) -> str | None:
 def _make_unknown_error(name: str) -> UnknownModelError:
     cards = [card for family in FAMILIES for card in family.implementation.CARDS]
     known = ", ".join(shorten_name(card.name) or card.name for card in cards)
-    problem = "; ".join(
-        filter(None, (f"no model or folder is called {name!r}", format_suggestions(name)))
-    )
+    hint = format_suggestions(name)
+    if "rerank" in name.lower():
+        hint = "a reranker is named when you search: indexer search --rerank"
+    problem = "; ".join(filter(None, (f"no model or folder is called {name!r}", hint)))
     return UnknownModelError(f"{problem} (known models: {known})")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -62,7 +63,10 @@ def test_models_and_info():
     assert "--rerank: Qwen/Qwen3-VL-Reranker-2B" in run("models").stderr
     assert "royokong/e5-v" in {other["name"] for other in others}
     assert json.loads(run("info", "--json").stdout) == card
-    assert card["fingerprint"] in run("info").stdout
+    shown = run("info").stdout
+    assert card["fingerprint"] in shown
+    assert re.search("max images +any number", shown)
+    assert "license note" not in shown and "pixel budget" not in shown, "it has none"
     assert "starter" in run("models").stdout
 
 

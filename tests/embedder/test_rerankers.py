@@ -252,6 +252,15 @@ def test_other_models_are_refused(text_reranker, qwen3_vl_reranker, tmp_path):
     with pytest.raises(EmbedderError, match="makes vectors; a reranker is a cross encoder"):
         embedder.load_reranker(str(embedding))
 
+    saved = copy(text_reranker, "saved")  # as CrossEncoder.save_pretrained
+    (saved / "modules.json").write_text('[{"path": "", "type": "Transformer"}]')
+    (saved / "config_sentence_transformers.json").write_text('{"model_type": "CrossEncoder"}')
+    for folder in (saved, text_reranker):
+        with pytest.raises(EmbedderError, match="makes no vectors: name it with --rerank"):
+            embedder.load(str(folder))
+    with pytest.raises(UnknownModelError, match="indexer search --rerank"):
+        embedder.load("qwen3-vl-reranker-2b")
+
     classifier = rerankers.make_text_reranker(tmp_path / "classifier", num_labels=3)
     with pytest.raises(EmbedderError, match="gives 3 numbers for a pair"):
         embedder.load_reranker(str(classifier))
