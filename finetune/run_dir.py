@@ -18,17 +18,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
 from embedder.files import make_private_dir, write_file
-from finetune.data.tables import describe_splits, find_tables
 from finetune.errors import DataError, FinetuneError
 
 FORMAT = 1
@@ -203,22 +200,6 @@ class RunDir:
 def list_runs(root: Path) -> list[RunDir]:
     """The run directories directly below `root`."""
     return [RunDir(path.parent) for path in sorted(root.glob("*/run.json"))]
-
-
-def describe_files(paths: Sequence[Path], split: str = "") -> list[dict[str, Any]]:
-    """Describe a run's data: each path, what was chosen of several splits, and a digest of its
-    tables. The images are not read, as there may be hundreds of gigabytes beside a table."""
-    described = []
-    for path in paths:
-        hasher, tables = blake3(), find_tables(path, split)
-        for table in tables:
-            is_folder = table.path.is_dir()
-            for file in sorted(table.path.rglob("*")) if is_folder else [table.path]:
-                if file.is_file():
-                    hasher.update_mmap(str(file))
-        found = {"path": str(path.absolute()), "blake3": hasher.hexdigest(16)}
-        described.append({**found, "split": describe_splits(tables)})
-    return described
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

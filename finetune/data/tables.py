@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from finetune.data.formats import Row
 from finetune.errors import DataError
 from indexer.captions.delimited import iterate_delimited
@@ -206,3 +208,19 @@ READERS: Mapping[str, Any] = {
     ".tsv": _read_csv,
     ".parquet": _read_parquet,
 }
+
+
+def describe_files(paths: Sequence[Path], split: str = "") -> list[dict[str, Any]]:
+    """Describe a run's data: each path, what was chosen of several splits, and a digest of its
+    tables. The images are not read, as there may be hundreds of gigabytes beside a table."""
+    described = []
+    for path in paths:
+        hasher, tables = blake3(), find_tables(path, split)
+        for table in tables:
+            is_folder = table.path.is_dir()
+            for file in sorted(table.path.rglob("*")) if is_folder else [table.path]:
+                if file.is_file():
+                    hasher.update_mmap(str(file))
+        found = {"path": str(path.absolute()), "blake3": hasher.hexdigest(16)}
+        described.append({**found, "split": describe_splits(tables)})
+    return described

@@ -19,6 +19,7 @@ from embedder.types import ModelCard, Settings
 from finetune.data.files import read_pairs, write_pairs
 from finetune.data.pairs import ContentKeys, Pair
 from finetune.data.split import hold_out
+from finetune.data.tables import describe_files
 from finetune.evaluation.benchmark import benchmark_from_pairs
 from finetune.evaluation.evaluate import compare, evaluate
 from finetune.evaluation.render import (
@@ -28,7 +29,7 @@ from finetune.evaluation.render import (
     render_loss_curve,
 )
 from finetune.evaluation.report import Comparison, EvaluationReport
-from finetune.run_dir import RunDir, describe_files
+from finetune.run_dir import RunDir
 from finetune.training.distributed import init_processes, use_local_device
 from finetune.training.loading import load_base
 from finetune.training.presets import Recipe

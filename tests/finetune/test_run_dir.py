@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from finetune.data.tables import describe_files
 from finetune.errors import FinetuneError
-from finetune.run_dir import RunDir, describe_files, list_runs
+from finetune.run_dir import RunDir, list_runs
 from finetune.training.presets import resolve_recipe
 
 RECIPE = resolve_recipe({"preset": "vlm2vec", "rate": 1e-5})
