@@ -127,7 +127,8 @@ def hold_out(
     if len(groups) < 2:
         raise DataError(
             f"no pairs can be held out: all {len(pairs)} pairs share an item, a picture or a "
-            "text; add pairs about other things, or leave out --split"
+            "text; add pairs about other things, or hold out none (without --split in "
+            "finetune pairs, with --hold-out 0 in finetune train)"
         )
     languages = [Counter(pairs[row].language or "" for row in rows) for rows in groups]
     held_out = _GroupSampler(languages, share).select_held_out()

@@ -81,6 +81,11 @@ def load_trainable(
     if card.family == "starter":
         from finetune.training.starter_head import load_starter_head
 
+        if recipe.lora.targets:
+            raise FinetuneError(
+                "of the starter only the head is trained, without LoRA: choose --preset "
+                "starter-head, and leave --lora-targets out"
+            )
         return load_starter_head(recipe.model, settings, cache)
     if card.family not in ("e5v", "vlm2vec", "mme5", "sentence_transformer"):
         raise FinetuneError(f"{card.name} is a {card.family} model, which cannot be trained")

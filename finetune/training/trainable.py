@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from embedder.checkpoint import METADATA_FILE
 from embedder.engine import Backbone
 from finetune.errors import FinetuneError
-from finetune.training.presets import LoraSettings
+from finetune.training.presets import PRESETS, LoraSettings
 
 LORA_WEIGHTS = "adapter_model.safetensors"
 VISION_NAMES = ("vision", "visual", "projector", "image")  # in names outside the language model
@@ -113,8 +113,8 @@ def find_target_modules(
 
     Args:
         body: The model.
-        targets: Their last names, such as `q_proj`; empty for all linear layers. Names that the
-            model does not have are skipped, as in the authors' lists for several models.
+        targets: Their last names, such as `q_proj`; empty for all linear layers. Of the names in
+            presets, which are for several models, those that the model does not have are skipped.
         vision: Adapt those of the vision tower too.
 
     Returns:
@@ -122,7 +122,7 @@ def find_target_modules(
         `proj`. A list of last names would match those of the vision tower too.
 
     Raises:
-        FinetuneError: There are no such layers.
+        FinetuneError: There are no such layers, or none of one of the names.
     """
     modules = dict(body.named_modules())
     linear = [name for name, module in modules.items() if isinstance(module, nn.Linear)]
@@ -130,10 +130,13 @@ def find_target_modules(
     if not allowed:
         raise FinetuneError("this model has no linear layers that LoRA could adapt")
     found = [name for name in allowed if not targets or name.rpartition(".")[2] in targets]
-    if not found:
+    usual = {name for preset in PRESETS.values() for name in preset.lora.targets}
+    absent = set(targets) - {name.rpartition(".")[2] for name in linear} - usual
+    if absent or not found:
+        unknown = " or ".join(name for name in targets if not absent or name in absent)
         known = ", ".join(sorted({name.rpartition(".")[2] for name in allowed}))
         raise FinetuneError(
-            f"this model has no linear layers called {' or '.join(targets)} for LoRA; name some of "
+            f"this model has no linear layers called {unknown} for LoRA; name some of "
             f"{known} with --lora-targets, or all"
         )
     suffixes = "|".join(sorted({re.escape(_name_suffix(name)) for name in found}))

@@ -19,6 +19,7 @@ from embedder.vlm.quantization import Nf4Linear
 from finetune.errors import FinetuneError
 from finetune.training import trainer
 from finetune.training.loading import load_trainable
+from finetune.training.presets import resolve_recipe
 
 CPU = Settings(device="cpu")
 TEXTS = [Input("a cat in the snow."), Input("猫"), Input("a dog")]
@@ -269,5 +270,10 @@ def test_models_that_cannot_be_trained(recipe, tmp_path, trained, texts):
         load_trainable(recipe("e5v", "mme5"), CPU, tmp_path)
     with pytest.raises(FinetuneError, match=r"called qkv or out for LoRA; name some of down"):
         load_trainable(recipe(lora={"targets": ["qkv", "out"]}), CPU, tmp_path)
+    with pytest.raises(FinetuneError, match=r"called v_porj for LoRA; name some of down"):
+        load_trainable(recipe(lora={"targets": ["q_proj", "v_porj"]}), CPU, tmp_path)
+    starter = resolve_recipe({"preset": "starter-head", "lora": {"targets": ["q_proj"]}})
+    with pytest.raises(FinetuneError, match="without LoRA: choose --preset starter-head"):
+        load_trainable(starter, CPU, tmp_path)
     with pytest.raises(FinetuneError, match="matryoshka must name smaller dims, not 4096"):
         load_trainable(recipe(matryoshka=[4096]), CPU, tmp_path)
