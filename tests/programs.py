@@ -33,6 +33,7 @@ def run_program(
     stdin: str = "",
     cwd: Path = ROOT,
     env: Mapping[str, str] | None = None,
+    is_terminal: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run the console script `name` as a shell would.
 
@@ -42,6 +43,7 @@ def run_program(
         stdin: What it reads.
         cwd: The working directory.
         env: Variables on top of the environment of the tests.
+        is_terminal: Whether it takes what it writes to for a terminal.
 
     Returns:
         What `subprocess.run` would return: exit code, stdout and stderr.
@@ -49,7 +51,13 @@ def run_program(
     module, _, function = SCRIPTS.get(name, f"{name}:main").partition(":")
     main = getattr(importlib.import_module(module), function)
     argv = [name, *(os.fspath(a) if isinstance(a, Path) else str(a) for a in arguments)]
-    with _process_state(argv, cwd, env or {}), _streams(stdin) as (stdout, stderr):
+    with (
+        _process_state(argv, cwd, env or {}),
+        _streams(stdin, is_terminal) as (
+            stdout,
+            stderr,
+        ),
+    ):
         try:
             main()
             code: object = 0
@@ -74,14 +82,20 @@ def _process_state(argv: list[str], cwd: Path, env: Mapping[str, str]) -> Iterat
         os.environ.update(before[2])
 
 
+class Terminal(io.TextIOWrapper):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 @contextmanager
-def _streams(stdin: str) -> Iterator[list[io.TextIOWrapper]]:
+def _streams(stdin: str, is_terminal: bool) -> Iterator[list[io.TextIOWrapper]]:
     before = sys.stdin, sys.stdout, sys.stderr
     encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
-    written = [
-        io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2)
-    ]
+    stream = Terminal if is_terminal else io.TextIOWrapper
+    written = [stream(io.BytesIO(), encoding=encoding, write_through=True) for _ in range(2)]
     sys.stdout, sys.stderr = written
     try:
         yield written

@@ -88,7 +88,8 @@ class HitReranker:
         if not can_rerank(query):
             return searcher.search(query)
         first = searcher.search(replace(query, offset=0, limit=self.depth))
-        hits, reranking = self._rerank(searcher, query, first.hits, read_image)
+        with self._lock:  # of several searches, one has images in memory, and none scores twice
+            hits, reranking = self._rerank(searcher, query, first.hits, read_image)
         end, took_ms, has_more = query.offset + query.limit, first.took_ms, first.has_more
         if has_more and end > len(hits):
             deeper = searcher.search(replace(query, offset=0, limit=end))
@@ -127,8 +128,7 @@ class HitReranker:
 
         query_key = _hash_query(asked, query.instruction)
         keys = [(query_key, hit.id, _find_text(hit.payload) or "") for hit in rest]
-        with self._lock:
-            known = {key: self._scores[key] for key in keys if key in self._scores}
+        known = {key: self._scores[key] for key in keys if key in self._scores}
         new = [row for row, key in enumerate(keys) if key not in known]
         if new:
             # an image is reduced to less than twice the side; some are longer
@@ -140,10 +140,9 @@ class HitReranker:
                     candidates = list(pool.map(make_candidate, [rest[row] for row in chunk]))
                 scores = model.score(asked, candidates, query.instruction).tolist()
                 known |= {keys[row]: score for row, score in zip(chunk, scores, strict=True)}
-            with self._lock:
-                self._scores.update(known)
-                while len(self._scores) > MAX_SCORES:
-                    self._scores.popitem(last=False)
+            self._scores.update(known)
+            while len(self._scores) > MAX_SCORES:
+                self._scores.popitem(last=False)
         scores = np.array([known[key] for key in keys], dtype=np.float64)
         explained = [
             _explain(hit, place, score)

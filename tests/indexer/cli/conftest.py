@@ -48,11 +48,17 @@ class Program:
         return [sys.executable, "-c", self.driver, *map(os.fspath, arguments)]
 
     def __call__(
-        self, *arguments: object, stdin: str = "", **environment: str
+        self, *arguments: object, stdin: str = "", is_terminal: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        env = self.environment | environment
         with patch.object(registry, "FAMILIES", FAMILIES):
-            return run_program("indexer", *arguments, stdin=stdin, cwd=self.folder, env=env)
+            return run_program(
+                "indexer",
+                *arguments,
+                stdin=stdin,
+                cwd=self.folder,
+                env=self.environment | environment,
+                is_terminal=is_terminal,
+            )
 
     def json(self, *arguments: object, code: int = 0, **keywords: str) -> dict:
         """What `--json` prints: one object, and nothing else on stdout."""

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.indexer.cli.test_search import on_a_terminal
-
 
 @pytest.fixture(autouse=True)
 def on_the_cpu(monkeypatch) -> None:
@@ -62,9 +60,11 @@ def test_its_time_is_shown(library, text_reranker):
     done = library("search", "red", "--rerank", text_reranker)
     assert re.search(rf"^The {line}\.$", done.stderr, re.M)
     assert len(done.stdout.splitlines()) == 4
-    shown = on_a_terminal(library, "search", "red", "--rerank", text_reranker, "-v")
-    assert re.search(rf"4 hits in \d+ ms; the {line}", shown)
-    assert re.search(r"the reranker scored it 0\.\d+; the search had it in place [1-4]", shown)
+    words = ("search", "red", "--rerank", text_reranker, "-v")
+    shown = library(*words, is_terminal=True, TERM="xterm", NO_COLOR="1", COLUMNS="200")
+    assert re.search(rf"4 hits in \d+ ms; the {line}", shown.stderr)
+    reason = r"the reranker scored it 0\.\d+; the search had it in place [1-4]"
+    assert re.search(reason, shown.stdout)
 
 
 def test_what_the_reranker_cannot_read(library, text_reranker):

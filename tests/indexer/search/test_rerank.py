@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -288,6 +289,12 @@ def test_a_page_scores_again_nothing_that_was_scored(collection, text_reranker, 
         collection.search("a tiger", limit=4, offset=offset, rerank=str(text_reranker))
     collection.search("a lagoon", limit=4, rerank=str(text_reranker))
     assert calls == [DEPTH, DEPTH]
+    with ThreadPoolExecutor() as pool:  # four visitors who follow the same link
+        pages = pool.map(
+            lambda _: ids(collection.search("a dog", rerank=str(text_reranker))), range(4)
+        )
+        assert len({tuple(page) for page in pages}) == 1
+    assert calls == [DEPTH] * 3
 
 
 def test_how_much_was_reranked_is_said_as_it_is():
