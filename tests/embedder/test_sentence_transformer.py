@@ -387,6 +387,10 @@ def test_qwen_pixel_budget_reduces_tokens(qwen):
     assert int(grid.prod()) * 256 <= 16 * 1024
     assert small.card.fingerprint != loaded(qwen).card.fingerprint
     assert small.card.image_side == 128
+    least = loaded(qwen, pixel_budget=500)  # less than a token shows
+    for size in ((100, 80), (300, 10)):
+        ready = least.backbone.prepare(Input(images=(Image.new("RGB", size),)), "document", None)
+        assert collated(least.backbone, [ready])["0.image_grid_thw"].tolist() == [[1, 2, 2]]
 
 
 @pytest.mark.parametrize("name", ["qwen", "siglip", "bert"])

@@ -265,7 +265,7 @@ class SentenceTransformerBackbone:
         factor, limits = images.patch_size * images.merge_size, images.size
         fitted = fit_size(size, factor, limits["shortest_edge"], limits["longest_edge"])
         # a strip that is as low as can be may still be too long for a small budget
-        longest = limits["longest_edge"] // min(fitted) // factor * factor
+        longest = max(factor, limits["longest_edge"] // min(fitted) // factor * factor)
         return min(fitted[0], longest), min(fitted[1], longest)
 
 
