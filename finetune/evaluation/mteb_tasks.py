@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -90,7 +90,7 @@ def evaluate_tasks(
     task_scores: list[Scores] = []
     documents = 0
     for task in tasks:
-        with _without_progress_bars(), _temporary_cache(out):
+        with _without_progress_bars(), _local_data_alone(out):
             for part in _list_parts(task):
                 _load_data(part, repositories[part.metadata.name])
             (result,) = mteb.evaluate(
@@ -104,7 +104,8 @@ def evaluate_tasks(
             write_file(out / "mteb" / f"{result.task_name}.json", result.model_dump_json(indent=1))
         task_groups = list(_list_groups(task, result, counts, single=len(tasks) == 1))
         groups += task_groups
-        task_scores.append(_average([_values(group.metrics) for group in task_groups]))
+        means = [{key: one.mean for key, one in group.metrics.items()} for group in task_groups]
+        task_scores.append(_average(means))
     card, main = model.card, tasks[0].metadata.main_score if len(tasks) == 1 else MAIN_SCORE
     report = EvaluationReport(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -240,10 +241,6 @@ def _list_groups(
             )
 
 
-def _values(metrics: Mapping[str, MetricEstimate]) -> Scores:
-    return {name: estimate.mean for name, estimate in metrics.items()}
-
-
 def _average(scores: Sequence[Scores]) -> Scores:
     """The means of the scores that all have."""
     return {
@@ -265,21 +262,27 @@ def _compute_digest(tasks: Sequence[AbsTask]) -> str:
 
 
 @contextmanager
-def _temporary_cache(out: Path | None) -> Iterator[None]:
-    """Let `datasets` keep what it makes of a folder in `out`, or a temporary folder, for this task.
+def _local_data_alone(out: Path | None) -> Iterator[None]:
+    """Have no requests sent to the Hub: some tasks name their data set in their code, not in their
+    metadata. And let `datasets` keep what it makes of a folder in `out`, or a temporary folder.
 
     In its usual cache it finds a folder again by its path, and would give what was in it before it
     was downloaded again (datasets 5.0).
     """
     import datasets
+    import huggingface_hub
 
-    before = datasets.config.HF_DATASETS_CACHE
-    with tempfile.TemporaryDirectory(prefix="datasets-", dir=out) as folder:
-        datasets.config.HF_DATASETS_CACHE = Path(folder)
-        try:
-            yield
-        finally:
-            datasets.config.HF_DATASETS_CACHE = before
+    with ExitStack() as stack:
+        cache = stack.enter_context(tempfile.TemporaryDirectory(prefix="datasets-", dir=out))
+        changes: tuple[tuple[Any, str, object], ...] = (
+            (datasets.config, "HF_DATASETS_CACHE", Path(cache)),
+            (datasets.config, "HF_HUB_OFFLINE", True),
+            (huggingface_hub.constants, "HF_HUB_OFFLINE", True),
+        )
+        for module, name, value in changes:
+            stack.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, value)
+        yield
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("mteb")
 
 import datasets
+import huggingface_hub
 import mteb
 import numpy as np
 import pyarrow as pa
@@ -284,6 +285,13 @@ def test_missing_data_says_what_to_download(put, colors, cirr):
     (cirr / "README.md").unlink()
     with pytest.raises(DataError, match="download the whole repository, with its README"):
         evaluate_tasks(colors, "CIRRIT2IRetrieval", put.root)
+
+
+def test_a_task_that_names_its_data_set_in_its_code_downloads_nothing(put, colors):
+    folder = put("TUKE-KEMT/retrieval-skquad", {("corpus", "test"): [{"_id": "1", "text": "a"}]})
+    with pytest.raises(DataError, match=r"is not the data set .* \((ConnectionError|Offline)"):
+        evaluate_tasks(colors, "SKQuadRetrieval", folder)
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
 def test_unknown_tasks_are_named(put, colors):
