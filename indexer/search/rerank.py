@@ -88,8 +88,7 @@ class HitReranker:
         if not can_rerank(query):
             return searcher.search(query)
         first = searcher.search(replace(query, offset=0, limit=self.depth))
-        with self._lock:  # of several searches, one has images in memory, and none scores twice
-            hits, reranking = self._rerank(searcher, query, first.hits, read_image)
+        hits, reranking = self._rerank(searcher, query, first.hits, read_image)
         end, took_ms, has_more = query.offset + query.limit, first.took_ms, first.has_more
         if has_more and end > len(hits):
             deeper = searcher.search(replace(query, offset=0, limit=end))
@@ -128,22 +127,26 @@ class HitReranker:
 
         query_key = _hash_query(asked, query.instruction)
         keys = [(query_key, hit.id, _find_text(hit.payload) or "") for hit in rest]
-        known = {key: self._scores[key] for key in keys if key in self._scores}
-        new = [row for row, key in enumerate(keys) if key not in known]
-        if new:
-            # an image is reduced to less than twice the side; some are longer
-            fitting = max(1, MAX_CHUNK_PIXELS // (2 * side) ** 2)
-            size = fitting if model.card.reads_images else len(new)
-            for start in range(0, len(new), size):
-                chunk = new[start : start + size]
-                with ThreadPoolExecutor(READERS, thread_name_prefix="candidate") as pool:
-                    candidates = list(pool.map(make_candidate, [rest[row] for row in chunk]))
-                scores = model.score(asked, candidates, query.instruction).tolist()
-                known |= {keys[row]: score for row, score in zip(chunk, scores, strict=True)}
-            self._scores.update(known)
-            while len(self._scores) > MAX_SCORES:
-                self._scores.popitem(last=False)
-        scores = np.array([known[key] for key in keys], dtype=np.float64)
+        found = [self._scores.get(key) for key in keys]
+        if None in found:
+            waiting = time.perf_counter()
+            with self._lock:  # one search has images in memory, and none scores what another has
+                start += time.perf_counter() - waiting
+                found = [self._scores.get(key) for key in keys]
+                new = [row for row, score in enumerate(found) if score is None]
+                # an image is reduced to less than twice the side; some are longer
+                fitting = max(1, MAX_CHUNK_PIXELS // (2 * side) ** 2)
+                size = fitting if model.card.reads_images else len(keys)
+                for first in range(0, len(new), size):
+                    chunk = new[first : first + size]
+                    with ThreadPoolExecutor(READERS, thread_name_prefix="candidate") as pool:
+                        candidates = list(pool.map(make_candidate, [rest[row] for row in chunk]))
+                    computed = model.score(asked, candidates, query.instruction).tolist()
+                    for row, score in zip(chunk, computed, strict=True):
+                        found[row] = self._scores[keys[row]] = score
+                while len(self._scores) > MAX_SCORES:
+                    self._scores.popitem(last=False)
+        scores = np.array(found, dtype=np.float64)
         explained = [
             _explain(hit, place, score)
             for place, (hit, score) in enumerate(zip(rest, scores, strict=True), kept + 1)

@@ -294,7 +294,10 @@ def test_a_page_scores_again_nothing_that_was_scored(collection, text_reranker, 
             lambda _: ids(collection.search("a dog", rerank=str(text_reranker))), range(4)
         )
         assert len({tuple(page) for page in pages}) == 1
-    assert calls == [DEPTH] * 3
+        assert calls == [DEPTH] * 3
+        with collection._reranker._lock:  # another search is being scored
+            known = pool.submit(collection.search, "a tiger", rerank=str(text_reranker))
+            assert known.result(timeout=60).reranking.seen == DEPTH
 
 
 def test_how_much_was_reranked_is_said_as_it_is():
