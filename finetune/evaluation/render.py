@@ -148,6 +148,18 @@ def report_note(report: EvaluationReport) -> str:
     return render("report_note", report=report).strip()
 
 
+def describe_absent(report: EvaluationReport) -> str:
+    """Which data sets a benchmark has that were not evaluated, in words; "" if all were."""
+    names = {name for members in report.benchmark.means.values() for name in members}
+    absent = sorted(names - {group.dataset for group in report.groups})
+    if not absent:
+        return ""
+    return (
+        f"{len(absent)} of the {len(names)} data sets of {report.benchmark.name} were not "
+        f"evaluated, so these are not its published means: {', '.join(absent)}."
+    )
+
+
 def name_groups(groups: Sequence[MetricGroup[Metric]]) -> list[tuple[str, MetricGroup[Metric]]]:
     """Each group with its name, which includes the data set where there are several."""
     several = len({group.dataset for group in groups}) > 1
@@ -272,5 +284,5 @@ def _environment() -> Environment:
         "percent": format_percent,
         "group": format_group,
     }
-    environment.globals["thumbnail"] = _encode_thumbnail
+    environment.globals |= {"thumbnail": _encode_thumbnail, "describe_absent": describe_absent}
     return environment

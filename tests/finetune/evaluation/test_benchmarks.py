@@ -22,6 +22,7 @@ from finetune.evaluation.benchmarks.mmeb import META_TASKS
 from finetune.evaluation.benchmarks.visual_documents import DATASETS, MEANS
 from finetune.evaluation.cirr_submission import write_submission
 from finetune.evaluation.evaluate import evaluate
+from finetune.evaluation.render import report_note
 from tests.embedders import ColorEmbedder
 
 
@@ -227,6 +228,9 @@ def test_mmeb_means_are_over_data_sets(put, colors):
     assert report.metrics["precision@1"].mean == pytest.approx(np.mean(list(single.values())))
     assert set(report.means) == {"visual question answering", "grounding"}
     assert report.means["grounding"]["precision@1"].mean == single["MSCOCO"]
+    note = report_note(report)
+    assert "34 of the 36 data sets of MMEB were not evaluated, so these are not its pub" in note
+    assert "CIRR" in note and "A-OKVQA" not in note
 
 
 def test_the_meta_tasks_of_mmeb_are_those_of_the_paper():
