@@ -28,7 +28,6 @@ import embedder
 from embedder.engine import Engine
 from embedder.types import Settings
 from indexer.config import Config, load_config
-from tests import rerankers
 from tests.embedders import ColorEmbedder
 
 # a busy machine may take long for any example
@@ -140,13 +139,17 @@ def photo() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def text_reranker(tmp_path_factory) -> Path:
     """The folder of a tiny cross encoder that reads pairs of texts."""
-    return rerankers.make_text_reranker(tmp_path_factory.mktemp("rerankers") / "text")
+    from tests.rerankers import make_text_reranker  # imports torch
+
+    return make_text_reranker(tmp_path_factory.mktemp("rerankers") / "text")
 
 
 @pytest.fixture(scope="session")
 def qwen3_vl_reranker(tmp_path_factory) -> Path:
     """The folder of a tiny Qwen3-VL-Reranker."""
-    return rerankers.make_qwen3_vl_reranker(tmp_path_factory.mktemp("rerankers") / "qwen3-vl")
+    from tests.rerankers import make_qwen3_vl_reranker
+
+    return make_qwen3_vl_reranker(tmp_path_factory.mktemp("rerankers") / "qwen3-vl")
 
 
 @pytest.fixture

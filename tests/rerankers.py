@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+
+from tests.tiny_folders import make_qwen3_vl_config, randomize, write
 
 WORDS = [
     "a red square on a blue beach at sunset, with two dogs, fruit and a yellow banana",
@@ -27,23 +27,6 @@ STRUCTURED_TEMPLATE = (  # the same prompt, of contents that are lists
 )
 
 
-def write(file: Path, content: object) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content))
-
-
-def randomize(model: Any, std: float = 0.08) -> Any:
-    """Weights so large that every token changes the score."""
-    import torch
-
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" not in name.lower():
-                weight.normal_(std=std)
-    return model.eval()
-
-
 def make_text_reranker(folder: Path, num_labels: int = 1) -> Path:
     """A BERT that classifies pairs of texts, as cross-encoder/ms-marco-MiniLM-L6-v2."""
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
@@ -57,7 +40,7 @@ def make_text_reranker(folder: Path, num_labels: int = 1) -> Path:
         vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_labels=num_labels,
         num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64,
     )  # fmt: skip
-    randomize(BertForSequenceClassification(config), 0.3).save_pretrained(folder)
+    randomize(BertForSequenceClassification(config), std=0.3).save_pretrained(folder)
     return folder
 
 
@@ -101,29 +84,10 @@ def make_language_reranker(folder: Path, template: str = TEMPLATE) -> Path:
 
 def make_qwen3_vl_reranker(folder: Path) -> Path:
     """A folder laid out as Qwen/Qwen3-VL-Reranker-8B: Qwen3-VL with a head of its own."""
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLForConditionalGeneration
 
     ids = make_qwen_tokenizer(folder)
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16,
-            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-            "rope_parameters": {
-                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
-                "mrope_interleaved": True,
-            },
-            "pad_token_id": 0,
-        },
-        vision_config={
-            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2,
-            "out_hidden_size": 32, "patch_size": 16, "spatial_merge_size": 2,
-            "temporal_patch_size": 2, "deepstack_visual_indexes": [0, 1],
-            "num_position_embeddings": 64,
-        },
-        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=False,
-    )  # fmt: skip
+    config = make_qwen3_vl_config(ids, tied=False)
     randomize(Qwen3VLForConditionalGeneration(config)).save_pretrained(folder)
     write(
         folder / "preprocessor_config.json",

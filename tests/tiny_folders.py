@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import Qwen3VLConfig
 
 from embedder import Settings
 from embedder.families import sentence_transformer as family
@@ -24,14 +26,38 @@ def write(file: Path, content: object) -> None:
     file.write_text(json.dumps(content))
 
 
-def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Weights so large that every token changes the vector."""
+def randomize(model: torch.nn.Module, seed: int = 0, std: float = 0.08) -> torch.nn.Module:
+    """Weights so large that every token changes the vector, or the score."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if "norm" not in name.lower():
-                weight.normal_(std=0.08)
+                weight.normal_(std=std)
     return model.eval()
+
+
+def make_qwen3_vl_config(ids: Mapping[str, int], *, tied: bool) -> Qwen3VLConfig:
+    """Of a tiny Qwen3-VL whose tokenizer has the special tokens `ids`."""
+    return Qwen3VLConfig(
+        text_config={
+            "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
+                "mrope_interleaved": True,
+            },
+            "pad_token_id": 0,
+        },
+        vision_config={
+            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2,
+            "out_hidden_size": 32, "patch_size": 16, "spatial_merge_size": 2,
+            "temporal_patch_size": 2, "deepstack_visual_indexes": [0, 1],
+            "num_position_embeddings": 64,
+        },
+        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
+        tie_word_embeddings=tied,
+    )  # fmt: skip
 
 
 def modules(folder: Path, *named: str) -> Path:

@@ -18,7 +18,6 @@ from embedder.engine import Batch, Bucket
 from embedder.errors import EmbedderError
 from embedder.rerankers.reranker import Reranker, RerankerCard
 from embedder.types import Input, Settings
-from embedder.vlm.backbone import select_last_token
 from embedder.vlm.prompts import PromptTokenizer, UserText
 from embedder.vlm.qwen3_vl import IMAGE_PLACE, MAX_ASPECT_RATIO
 
@@ -156,18 +155,9 @@ class Qwen3VLPairs:
     def collate(
         self, items: Sequence[PreparedPair], processed: Sequence[list[Mapping[str, Any]]]
     ) -> Batch:
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
-        ids = pad_sequence([torch.tensor(item.ids) for item in items], batch_first=True)
-        last = torch.tensor([len(item.ids) - 1 for item in items])
-        images = [image for row in processed for image in row]
-        stacked = self.architecture.collate_images(images, ids) if images else {}
-        return {"ids": ids, "last": last, **stacked}
+        return self.architecture.collate([item.ids for item in items], processed)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Return (n, 1): the probability of "yes" against "no"."""
-        pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
-        states = self.architecture.compute_hidden_states(batch["ids"], **pixels)  # (n, length, dim)
-        logits = select_last_token(states, batch["last"]).float() @ self._direction
+        logits = self.architecture.compute_last_states(batch).float() @ self._direction
         return logits.sigmoid()[:, None]

@@ -68,6 +68,25 @@ class Architecture:
 
         return {name: torch.cat([image[name] for image in images]) for name in images[0]}
 
+    def collate(
+        self, rows: Sequence[tuple[int, ...]], processed: Sequence[Sequence[Mapping[str, Any]]]
+    ) -> Batch:
+        """Pad rows of token ids on the right, and add what their preprocessed images need."""
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+        last = torch.tensor([len(row) - 1 for row in rows])
+        images = [image for row in processed for image in row]
+        stacked = self.collate_images(images, ids) if images else {}
+        return {"ids": ids, "last": last, **stacked}
+
+    def compute_last_states(self, batch: Batch) -> torch.Tensor:
+        """Return (n, dim): the state of the last token of each row of `collate`'s batch."""
+        pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
+        states = self.compute_hidden_states(batch["ids"], **pixels)  # (n, length, dim)
+        return select_last_token(states, batch["last"])
+
     def compute_hidden_states(self, ids: torch.Tensor, **pixels: Any) -> torch.Tensor:
         """Return (n, length, dim) after the last norm, of (n, length) int64 ids."""
         out = self.model(input_ids=ids, use_cache=False, **pixels)
@@ -140,20 +159,11 @@ class VisionLanguageBackbone:
     def collate(
         self, items: Sequence[PreparedInput], processed: Sequence[list[Mapping[str, Any]]]
     ) -> Batch:
-        import torch
-        from torch.nn.utils.rnn import pad_sequence
-
-        ids = pad_sequence([torch.tensor(item.ids) for item in items], batch_first=True)
-        last = torch.tensor([len(item.ids) - 1 for item in items])
-        images = [image for row in processed for image in row]
-        stacked = self.architecture.collate_images(images, ids) if images else {}
-        return {"ids": ids, "last": last, **stacked}
+        return self.architecture.collate([item.ids for item in items], processed)
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Return (n, dim): the state of each row's last token."""
-        pixels = {name: value for name, value in batch.items() if name not in ("ids", "last")}
-        states = self.architecture.compute_hidden_states(batch["ids"], **pixels)  # (n, length, dim)
-        return select_last_token(states, batch["last"])
+        return self.architecture.compute_last_states(batch)
 
 
 def select_last_token(states: torch.Tensor, last: torch.Tensor) -> torch.Tensor:

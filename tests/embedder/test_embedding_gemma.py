@@ -18,7 +18,7 @@ from PIL import Image
 from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer as family
 from embedder.families.sentence_transformer.processors import without_video_processor
-from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomise, write
+from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomize, write
 
 QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "
 TOKENS = {
@@ -80,7 +80,7 @@ def gemma(tmp_path_factory) -> Path:
         )},
         eoa_token_index=ids[TOKENS["eoa_token"]],
     )  # fmt: skip
-    randomise(EmbeddingGemma2Model(config)).save_pretrained(folder)
+    randomize(EmbeddingGemma2Model(config)).save_pretrained(folder)
     hearing = Gemma4AudioFeatureExtractor()
     hearing.save_pretrained(folder)  # preprocessor_config.json says nothing of images
     write(

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from embedder import EmbedderError, Input
-from tests.tiny_folders import WORDS, close, loaded, randomise, write
+from tests.tiny_folders import WORDS, close, loaded, randomize, write
 
 NOISE = Image.effect_noise((60, 40), 80).convert("RGB")
 LONG = "the capital of france is paris " * 12
@@ -47,7 +47,7 @@ def metaclip(tmp_path_factory) -> Path:
         vision_config={**tower, "image_size": 32, "patch_size": 16},
         projection_dim=24,
     )  # fmt: skip
-    randomise(MetaClip2Model(config)).save_pretrained(folder)
+    randomize(MetaClip2Model(config)).save_pretrained(folder)
     square = {"height": 32, "width": 32}
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=square).save_pretrained(folder)
     saved = json.loads((folder / "preprocessor_config.json").read_text())

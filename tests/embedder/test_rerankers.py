@@ -17,6 +17,7 @@ from embedder import EmbedderError, Input, Reranker, UnknownModelError
 from embedder.rerankers import qwen3_vl
 from embedder.vlm.qwen3_vl import fit_size
 from tests import rerankers
+from tests.tiny_folders import write
 
 SYSTEM = (
     "Judge whether the Document meets the requirements based on the Query and the Instruct "
@@ -290,13 +291,11 @@ def test_a_model_with_code_of_its_own_needs_consent(text_reranker, tmp_path):
     with pytest.raises(EmbedderError, match="trust_remote_code"):
         embedder.load_reranker(str(folder))
     code = {"AutoModelForSequenceClassification": "someone/else--own.Model"}
-    rerankers.write(folder / "config.json", {**config, "model_type": "bert", "auto_map": code})
+    write(folder / "config.json", {**config, "model_type": "bert", "auto_map": code})
     with pytest.raises(EmbedderError, match="code of another repository"):
         embedder.load_reranker(str(folder), trust_remote_code=True)
-    rerankers.write(folder / "config.json", {**config, "model_type": "bert", "auto_map": {}})
-    rerankers.write(
-        folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}]
-    )
+    write(folder / "config.json", {**config, "model_type": "bert", "auto_map": {}})
+    write(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "own.Model"}])
     with pytest.raises(EmbedderError, match=r"Python code of its own \(own\.Model\)"):
         embedder.load_reranker(str(folder))
     assert not (tmp_path / "ran").exists()

@@ -25,7 +25,16 @@ import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.checkpoint import Checkpoint, compute_fingerprint
 from embedder.families import sentence_transformer as family
-from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomise, write
+from tests.tiny_folders import (
+    WORDS,
+    close,
+    collated,
+    loaded,
+    make_qwen3_vl_config,
+    modules,
+    randomize,
+    write,
+)
 
 QWEN_TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
@@ -52,7 +61,7 @@ PIXELS = {"shortest_edge": 4096, "longest_edge": 65536}
 @pytest.fixture(scope="session")
 def qwen(tmp_path_factory) -> Path:
     """A folder laid out as Qwen/Qwen3-VL-Embedding-2B."""
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+    from transformers import Qwen3VLForConditionalGeneration
 
     folder = tmp_path_factory.mktemp("models") / "qwen3-vl-embedding"
     tokenizer = Tokenizer(models.BPE())
@@ -64,27 +73,8 @@ def qwen(tmp_path_factory) -> Path:
     )
     tokenizer.train_from_iterator(WORDS, trainer)
     ids = {token: tokenizer.token_to_id(token) for token in QWEN_TOKENS}
-    config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "head_dim": 16,
-            "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-            "rope_parameters": {
-                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
-                "mrope_interleaved": True,
-            },
-            "pad_token_id": 0,
-        },
-        vision_config={
-            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2,
-            "out_hidden_size": 32, "patch_size": 16, "spatial_merge_size": 2,
-            "temporal_patch_size": 2, "deepstack_visual_indexes": [0, 1],
-            "num_position_embeddings": 64,
-        },
-        image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )  # fmt: skip
-    randomise(Qwen3VLForConditionalGeneration(config)).save_pretrained(folder)
+    config = make_qwen3_vl_config(ids, tied=True)
+    randomize(Qwen3VLForConditionalGeneration(config)).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     write(
         folder / "tokenizer_config.json",
@@ -162,7 +152,7 @@ def siglip(tmp_path_factory) -> Path:
         text_config={**towers, "vocab_size": 128, "max_position_embeddings": 64},
         vision_config={**towers, "image_size": 32, "patch_size": 16},
     )
-    randomise(SiglipModel(config)).save_pretrained(folder)
+    randomize(SiglipModel(config)).save_pretrained(folder)
     write(
         folder / "preprocessor_config.json",
         {
@@ -195,7 +185,7 @@ def bert(tmp_path_factory) -> Path:
         vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64,
         num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=32,
     )  # fmt: skip
-    randomise(BertModel(config)).save_pretrained(folder)
+    randomize(BertModel(config)).save_pretrained(folder)
     write(
         folder / "1_Pooling" / "config.json",
         {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True},
@@ -520,7 +510,7 @@ def test_naflex_keeps_its_saved_patches(siglip, tmp_path):
         text_config={**towers, "vocab_size": 128, "max_position_embeddings": 64},
         vision_config={**towers, "patch_size": 16, "num_patches": 16},
     )
-    randomise(Siglip2Model(config)).save_pretrained(tmp_path)
+    randomize(Siglip2Model(config)).save_pretrained(tmp_path)
     images = Siglip2ImageProcessorPil(max_num_patches=16, patch_size=16)
     tokenizer = AutoTokenizer.from_pretrained(siglip)
     Siglip2Processor(images, tokenizer).save_pretrained(tmp_path)

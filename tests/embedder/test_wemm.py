@@ -18,7 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer as family
-from tests.tiny_folders import WORDS, close, collated, loaded, randomise, write
+from tests.tiny_folders import WORDS, close, collated, loaded, randomize, write
 
 TOKENS = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
@@ -69,7 +69,7 @@ def wemm(tmp_path_factory) -> Path:
         image_token_id=ids["<|image_pad|>"], video_token_id=ids["<|video_pad|>"],
         vision_start_token_id=ids["<|vision_start|>"], vision_end_token_id=ids["<|vision_end|>"],
     )  # fmt: skip
-    randomise(Qwen3_5ForConditionalGeneration(config)).save_pretrained(folder)
+    randomize(Qwen3_5ForConditionalGeneration(config)).save_pretrained(folder)
     saved = json.loads((folder / "config.json").read_text())
     own = "modeling_wemm_embedding.WeMMEmbedding"
     saved |= {
