@@ -139,15 +139,6 @@ def read_optional_config(folder: Path, name: str) -> dict[str, Any]:
     return read_config(folder, name) if (folder / name).exists() else {}
 
 
-def read_modules(folder: Path) -> list[dict[str, Any]]:
-    """Read the list of a model's modules that sentence-transformers saves; empty if there is none.
-    Raises `EmbedderError` if it is damaged."""
-    modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
-    if isinstance(modules, list) and all(isinstance(m, dict) and "path" in m for m in modules):
-        return modules
-    raise EmbedderError(f"{folder / 'modules.json'} cannot be read: it is not a list of modules")
-
-
 def detect_family(folder: Path) -> str:
     """Return the family of the model in `folder`; raise `EmbedderError` if it is unknown."""
     metadata = read_optional_config(folder, METADATA_FILE)
@@ -200,7 +191,10 @@ def compute_digest(folder: Path) -> str:
     hasher = blake3()
     patterns = [f"{parent}{name}" for name in DIGESTED_PATTERNS for parent in ("", "[0-9]_*/")]
     files = {file for pattern in patterns for file in folder.glob(pattern)}
-    for file in sorted(files | set(folder.rglob("*.py"))):
+    for file in folder.rglob("*.py"):  # what nothing can import, as in .venv, does not count
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            files.add(file)
+    for file in sorted(files):
         hasher.update(file.relative_to(folder).as_posix().encode() + b"\0")
         if file.name in (ADAPTER_CONFIG, METADATA_FILE) and (folder / METADATA_FILE).exists():
             config = read_config(folder, file.name).items()

@@ -19,7 +19,6 @@ from embedder.checkpoint import (
     Checkpoint,
     compute_fingerprint,
     first_line,
-    read_modules,
     read_optional_config,
 )
 from embedder.engine import Batch, Bucket
@@ -32,7 +31,7 @@ from embedder.families.sentence_transformer.processors import (
     set_pixel_budget,
     without_video_processor,
 )
-from embedder.families.sentence_transformer.remote_code import check_remote_code
+from embedder.families.sentence_transformer.remote_code import check_remote_code, read_modules
 from embedder.rerankers.reranker import Reranker, RerankerCard
 from embedder.types import Input, Settings
 

@@ -36,7 +36,7 @@ def too_narrow_error(size: Size) -> EmbedderError:
 
 
 class Architecture:
-    """How a model takes images. All but `compute_hidden_states` runs on the CPU, in threads."""
+    """How a model takes images. All but what computes states runs on the CPU, in threads."""
 
     extra_tokens = 0
     """What an image costs besides its tokens in the sequence, in tokens."""

@@ -691,6 +691,9 @@ def test_code_in_a_subfolder_is_part_of_the_fingerprint(bert, tmp_path):
     (folder / "code").mkdir()
     (folder / "code" / "part.py").write_text("a = 1")
     before = family.describe(str(folder), Settings()).fingerprint
+    (folder / ".venv").mkdir()
+    (folder / ".venv" / "own.py").write_text("a = 1")
+    assert family.describe(str(folder), Settings()).fingerprint == before
     (folder / "code" / "part.py").write_text("a = 2")
     assert family.describe(str(folder), Settings()).fingerprint != before
 

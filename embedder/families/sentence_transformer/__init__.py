@@ -19,7 +19,6 @@ from embedder.checkpoint import (
     Checkpoint,
     locate,
     read_config,
-    read_modules,
     read_optional_config,
 )
 from embedder.encoding import EmbeddingModel
@@ -34,6 +33,7 @@ from embedder.families.sentence_transformer.processors import (
     read_max_pixels,
     read_token_side,
 )
+from embedder.families.sentence_transformer.remote_code import check_remote_code, read_modules
 from embedder.model_card import build_card
 from embedder.types import MatchHead, ModelCard, Settings
 
@@ -122,7 +122,6 @@ def _load_model(checkpoint: Checkpoint, card: ModelCard, settings: Settings) -> 
     from transformers import AutoModel
 
     from embedder.families.sentence_transformer import processors
-    from embedder.families.sentence_transformer.remote_code import check_remote_code
     from embedder.families.sentence_transformer.wemm import load_wemm
     from embedder.vlm.attention import FLASH, choose_attention
     from embedder.vlm.loading import (

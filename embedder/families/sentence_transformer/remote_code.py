@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from embedder.checkpoint import read_modules, read_optional_config
+from embedder.checkpoint import read_json, read_optional_config
 from embedder.errors import EmbedderError
 
 OWN_PREFIX = "sentence_transformers."
@@ -21,6 +21,15 @@ CONFIG_FILES = (
     "preprocessor_config.json",
     "tokenizer_config.json",
 )
+
+
+def read_modules(folder: Path) -> list[dict[str, Any]]:
+    """Read the list of a model's modules that sentence-transformers saves; empty if there is none.
+    Raises `EmbedderError` if it is damaged."""
+    modules = read_json(folder, "modules.json") if (folder / "modules.json").exists() else []
+    if isinstance(modules, list) and all(isinstance(m, dict) and "path" in m for m in modules):
+        return modules
+    raise EmbedderError(f"{folder / 'modules.json'} cannot be read: it is not a list of modules")
 
 
 def check_remote_code(name: str, folder: Path, *, trusted: bool) -> None:
