@@ -137,7 +137,18 @@ class VisionLanguageBackbone:
         for token in ids:
             is_image = token == self.architecture.image_token
             expanded += [token] * (next(token_counts, 1) if is_image else 1)
+        if len(item.images) > 1:
+            self._check_length(len(expanded), len(item.images))
         return PreparedInput(tuple(expanded), item.images, sizes)
+
+    def _check_length(self, tokens: int, images: int) -> None:
+        """Raise `EmbedderError` for more tokens than the model has positions for."""
+        longest = self.model.config.get_text_config().max_position_embeddings
+        if tokens > longest:
+            raise EmbedderError(
+                f"an input with {images} images has {tokens:,} tokens, and this model reads "
+                f"{longest:,}: give it fewer images, or set a pixel budget"
+            )
 
     def bucket(self, ready: PreparedInput) -> Bucket:
         architecture, image_count = self.architecture, len(ready.images)

@@ -73,6 +73,18 @@ def test_several_images_are_one_input(loaded):
     assert max(together[-2] @ first, together[-2] @ second) < 0.9999
 
 
+def test_more_images_than_the_model_has_positions_for_are_refused(model, monkeypatch):
+    loaded = model("vlm2vec-qwen2vl", "V2")
+    several = Input("at night", (tiny.picture("wide"), tiny.picture("square")))
+    length = loaded.embed_and_count([several], "query")[1][0]
+    config = loaded.backbone.model.config.get_text_config()
+    monkeypatch.setattr(config, "max_position_embeddings", length)
+    loaded.embed([several], "query")
+    monkeypatch.setattr(config, "max_position_embeddings", length - 1)
+    with pytest.raises(EmbedderError, match=f"2 images has {length} tokens, and this model reads"):
+        loaded.embed([several], "query")
+
+
 @pytest.mark.parametrize("item", [Input(), Input(text=""), Input(text="  \n")])
 def test_an_empty_input_is_refused(loaded, item):
     with pytest.raises(EmbedderError, match="neither a text nor an image"):
