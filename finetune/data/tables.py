@@ -40,6 +40,7 @@ class PairTable:
     dataset: str
     split: str = ""  # the one that was chosen; "" if there was no choice
     other_splits: tuple[str, ...] = ()
+    absent_split: str = ""  # the named one, where the folder has only another
 
 
 def find_tables(path: Path, split: str = "") -> list[PairTable]:
@@ -73,8 +74,14 @@ def find_tables(path: Path, split: str = "") -> list[PairTable]:
 
 def describe_splits(tables: Sequence[PairTable]) -> str:
     """Describe what was chosen: `original of 20 data sets (others: train)`; "" for no choice."""
-    chosen = [table for table in tables if table.other_splits]
     parts = []
+    only: dict[tuple[str, str], dict[str, None]] = {}  # of folders without the named split
+    for table in tables:
+        if table.absent_split:
+            only.setdefault((table.split, table.absent_split), {})[table.dataset] = None
+    for (split, absent), datasets in only.items():
+        parts.append(f"{split} of {', '.join(datasets)} (without {absent})")
+    chosen = [table for table in tables if table.other_splits]
     for split in dict.fromkeys(table.split for table in chosen):
         of_split = [table for table in chosen if table.split == split]
         names = {table.dataset for table in of_split}
@@ -89,6 +96,9 @@ def _choose_tables(files: Sequence[Path], split: str) -> Iterator[PairTable]:
     folder = files[0].parent
     splits = [name for name in SPLITS if any(_table_stem(file) == name for file in files)]
     chosen, others = _choose_split(folder, splits, split) if len(splits) > 1 else ("", ())
+    absent = split if splits and split not in ("", *splits) else ""
+    if absent:  # and no choice
+        chosen = splits[0]
     for file in files:
         stem = _table_stem(file)
         if stem not in others:
@@ -98,6 +108,7 @@ def _choose_tables(files: Sequence[Path], split: str) -> Iterator[PairTable]:
                 dataset=folder.absolute().name if is_parquet or stem in SPLITS else stem,
                 split=chosen,
                 other_splits=others,
+                absent_split=absent if stem == chosen else "",
             )
 
 
