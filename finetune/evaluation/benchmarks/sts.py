@@ -13,6 +13,7 @@ queries belongs there. E5-V's authors change the sentences and the prompt for th
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _read_senteval(path: Path) -> Iterator[ScoredPair]:
         raise DataError(f"{scores_path} has {len(scores)} scores for {len(rows)} pairs")
     for score, row in zip(scores, rows, strict=True):
         if score.strip():
-            yield _parse_scored_pair(score, row[0], row[1], path)
+            yield _parse_scored_pair(score, row[0], row[1], scores_path)
 
 
 def _read_tsv(path: Path, min_columns: int) -> list[list[str]]:
@@ -109,6 +110,8 @@ def _read_table(path: Path) -> Iterator[ScoredPair]:
 
 def _parse_scored_pair(score: str, first: str, second: str, path: Path) -> ScoredPair:
     try:
-        return float(score), " ".join(first.split()), " ".join(second.split())  # as SentEval
+        if math.isfinite(number := float(score)):
+            return number, " ".join(first.split()), " ".join(second.split())  # as SentEval
     except ValueError:
-        raise DataError(f"{path}: {score!r} is not a number") from None
+        pass
+    raise DataError(f"{path}: {score!r} is not a number")

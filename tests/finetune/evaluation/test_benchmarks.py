@@ -690,6 +690,14 @@ def test_sts(put, colors):
     assert "Spearman" in (put.root / "out" / "report.md").read_text()
 
 
+@pytest.mark.parametrize("score", ["abc", "nan"])
+def test_an_sts_score_that_is_not_a_number_names_its_file(put, score):
+    put("STS12-en-test/STS.input.MSRpar.txt", "red\tgreen\nblue\tblue\n")
+    put("STS12-en-test/STS.gs.MSRpar.txt", f"5\n{score}\n")
+    with pytest.raises(DataError, match=f"STS.gs.MSRpar.txt: '{score}' is not a number"):
+        read("sts", put)
+
+
 def test_sts_compares_documents(put):
     """No instruction for queries comes before a sentence."""
     roles = set()
