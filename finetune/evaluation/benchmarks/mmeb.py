@@ -118,6 +118,11 @@ def _read_targets(row: Mapping[str, Any], path: Path) -> list[tuple[str, str]]:
         raise DataError(
             f"{path}: tgt_text and tgt_img_path must be lists whose first entry is relevant"
         )
+    if texts and images and len(texts) != len(images):
+        raise DataError(
+            f"{path}: a row has {len(texts)} tgt_text and {len(images)} tgt_img_path; each target "
+            'has one of both, "" for none'
+        )
     pairs = zip_longest(texts, images, fillvalue="")
     return [(str(text or ""), str(image or "")) for text, image in pairs]
 

@@ -219,6 +219,13 @@ def test_mmeb(put):
     assert {(side.instruction, side.prompt) for side in sides} == {(None, None)}
 
 
+def test_mmeb_targets_of_two_lengths_are_refused(put):
+    row = {"qry_text": "red", "qry_img_path": "", "tgt_text": ["", ""], "tgt_img_path": ["c.jpg"]}
+    parquet_file(put, "MSCOCO_t2i/test-00000-of-00001.parquet", [row])
+    with pytest.raises(DataError, match="a row has 2 tgt_text and 1 tgt_img_path"):
+        read("mmeb", put)
+
+
 def test_mmeb_means_are_over_data_sets(put, colors):
     """A-OKVQA 1 of 1; MSCOCO: asked beside a red picture, "blue" and "red" both weigh; the first
     of each row is relevant, so one of two is."""
