@@ -15,7 +15,7 @@ from typing import Any
 
 from blake3 import blake3
 
-from finetune.data.formats import Row
+from finetune.data.cells import Row
 from finetune.errors import DataError
 from indexer.captions.delimited import iterate_delimited
 from indexer.captions.encoding import decode_text

@@ -22,7 +22,7 @@ from typing import Any
 from blake3 import blake3
 
 from embedder.files import make_private_dir
-from finetune.data.formats import Row
+from finetune.data.cells import Row
 from finetune.data.tables import read_rows
 from finetune.errors import DataError
 from finetune.evaluation.benchmarks import BenchmarkFiles, require_field

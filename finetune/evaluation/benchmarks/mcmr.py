@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.vlm.prompts import ROW_IMAGE_TOKEN
-from finetune.data.formats import Row
+from finetune.data.cells import Row
 from finetune.data.pairs import Side
 from finetune.data.tables import read_rows
 from finetune.errors import DataError

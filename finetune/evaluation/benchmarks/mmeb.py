@@ -19,7 +19,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from finetune.data.formats import make_prompt, split_instruction
+from finetune.data.mmeb_rows import make_prompt, split_instruction
 from finetune.data.pairs import Side
 from finetune.data.tables import read_rows
 from finetune.errors import DataError

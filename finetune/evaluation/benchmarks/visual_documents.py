@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from embedder.vlm.prompts import ROW_IMAGE_TOKEN
-from finetune.data.formats import Row
+from finetune.data.cells import Row
 from finetune.data.pairs import Side
 from finetune.data.tables import read_rows
 from finetune.errors import DataError

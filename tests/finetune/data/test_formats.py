@@ -9,7 +9,8 @@ from PIL import Image
 
 from embedder.families import mme5, vlm2vec
 from embedder.types import Input
-from finetune.data.formats import parse_row, split_instruction, to_row
+from finetune.data.formats import parse_row, to_row
+from finetune.data.mmeb_rows import split_instruction
 
 PICTURE = Image.new("RGB", (8, 8))
 IMAGE = "<|image_1|>\n"

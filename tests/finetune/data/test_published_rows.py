@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from finetune.data import formats
+from finetune.data import mmeb_rows
 from finetune.data.files import read_pairs
 from finetune.data.pairs import Side
 from finetune.data.tables import describe_splits, find_tables
@@ -97,7 +97,7 @@ def test_what_is_not_a_list_of_strings_is_a_text(root, text):
 
 
 def test_lists_are_bounded(root, monkeypatch):
-    monkeypatch.setattr(formats, "MAX_LITERAL", 20)
+    monkeypatch.setattr(mmeb_rows, "MAX_LITERAL", 20)
     path = write_rows(root, "set.jsonl", [mme5_row(repr(["a cat"] * 5), "")])
     with pytest.raises(DataError, match=r"line 1: neg_text has a list of 45 characters; at most"):
         read_pairs(path)
