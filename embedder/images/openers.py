@@ -31,7 +31,7 @@ from embedder.images.png_text import unpack_long_chunks
 MAX_SCANS = 200  # of a progressive JPEG: decoding time grows with them, encoders write about 10
 END_MARKER, SCAN_PATTERN = b"\xff\xd9", re.compile(rb"\xff\xda")  # of a JPEG
 MARKER_PATTERN = re.compile(rb"\xff+[^\x00\x01\xd0-\xd8\xff]")  # those that end a scan
-END_PADDING = 4  # bytes in place of the end marker of a JPEG
+END_PADDING = 8  # bytes in place of a JPEG's end marker: a decoder reads 64 bits ahead
 DNG_VERSION_TAG = 50706
 
 

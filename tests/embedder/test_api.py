@@ -10,6 +10,7 @@ from PIL import Image
 
 import embedder
 from embedder import EmbedderError, Input, UnusableFileError
+from tests.noise import make_noise
 
 SAMPLE = next((Path(__file__).parents[2] / "samples").rglob("*.jpg"))
 FAMILIES = [None, "e5v", "mme5"]
@@ -75,7 +76,7 @@ def test_a_string_is_a_text_even_if_it_names_a_file(starter):
 
 
 def test_images_are_turned_upright_and_stay_as_they_were(starter):
-    stored = Image.effect_noise((60, 90), 90).convert("RGBA")
+    stored = make_noise((60, 90), 90).convert("RGBA")
     exif = stored.getexif()
     exif[0x0112] = 6
     upright = stored.transpose(Image.Transpose.ROTATE_270)

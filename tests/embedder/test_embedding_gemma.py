@@ -18,6 +18,7 @@ from PIL import Image
 from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer as family
 from embedder.families.sentence_transformer.processors import without_video_processor
+from tests.noise import make_noise
 from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomize, write
 
 QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "
@@ -36,8 +37,8 @@ TEMPLATE = (
     "{%- endfor -%}{%- endif -%}{%- endfor -%}{%- endfor -%}"
 )
 SOFT_TOKENS = 70
-NOISE = Image.effect_noise((300, 200), 80).convert("RGB")
-TALL = Image.effect_noise((90, 400), 60).convert("RGB")
+NOISE = make_noise((300, 200), 80).convert("RGB")
+TALL = make_noise((90, 400), 60).convert("RGB")
 
 
 @pytest.fixture(scope="session")

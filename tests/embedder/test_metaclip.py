@@ -12,9 +12,10 @@ from PIL import Image
 from torch.nn.functional import normalize
 
 from embedder import EmbedderError, Input
+from tests.noise import make_noise
 from tests.tiny_folders import WORDS, close, loaded, randomize, write
 
-NOISE = Image.effect_noise((60, 40), 80).convert("RGB")
+NOISE = make_noise((60, 40), 80).convert("RGB")
 LONG = "the capital of france is paris " * 12
 
 

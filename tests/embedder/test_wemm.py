@@ -18,6 +18,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 import embedder
 from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer as family
+from tests.noise import make_noise
 from tests.tiny_folders import WORDS, close, collated, loaded, randomize, write
 
 TOKENS = [
@@ -32,8 +33,8 @@ TEMPLATE = (  # the line breaks before special tokens are dropped by the tokeniz
     "{{- part['text'] -}}{%- endif -%}{%- endfor -%}{%- endif -%}"
     "{{- '<|im_end|>\\n' -}}{%- endfor -%}{{- '<embedding>\\n' -}}"
 )
-NOISE = Image.effect_noise((150, 100), 80).convert("RGB")
-TALL = Image.effect_noise((70, 200), 60).convert("RGB")
+NOISE = make_noise((150, 100), 80).convert("RGB")
+TALL = make_noise((70, 200), 60).convert("RGB")
 CHAT = "{%- for message in messages -%}{{- message['role'] -}}{%- endfor -%}"
 
 

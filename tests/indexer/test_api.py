@@ -18,6 +18,7 @@ from indexer import (
     QueryError,
     parse_query,
 )
+from tests.noise import make_noise
 
 pytestmark = pytest.mark.usefixtures("in_process")
 
@@ -100,7 +101,7 @@ def closed_image() -> Image.Image:
 
 def truncated_image() -> Image.Image:
     file = BytesIO()
-    Image.effect_noise((200, 200), 50).save(file, "PNG")
+    make_noise((200, 200), 50).save(file, "PNG")
     return Image.open(BytesIO(file.getvalue()[:1000]))
 
 
