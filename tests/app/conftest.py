@@ -15,6 +15,8 @@ import pytest
 from indexer.stores.edge.state import read_state
 from tests.programs import run_program
 
+LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
+
 
 @pytest.fixture(autouse=True)
 def own_main_module(monkeypatch) -> None:
@@ -183,3 +185,20 @@ def query_json(id: str, rank: int, red: str, gone: str) -> dict:
 def write_json(path: Path, value: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
+
+
+@pytest.fixture
+def page():
+    """`page(q=[...])` runs the Search page with that address."""
+
+    from streamlit.testing.v1 import AppTest
+
+    def run(**address) -> AppTest:
+        tested = AppTest.from_file(str(LAYOUT), default_timeout=60)
+        for key, value in address.items():
+            tested.query_params[key] = value
+        tested.run()
+        assert not tested.exception, tested.exception
+        return tested
+
+    return run

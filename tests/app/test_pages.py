@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -15,23 +14,6 @@ from app.results import PAGE_SIZE
 from app.services import load_collection_model
 from embedder.families import starter
 from indexer.errors import CollectionError
-
-LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
-
-
-@pytest.fixture
-def page():
-    """`page(q=[...])` runs the Search page with that address."""
-
-    def run(**address) -> AppTest:
-        tested = AppTest.from_file(str(LAYOUT), default_timeout=60)
-        for key, value in address.items():
-            tested.query_params[key] = value
-        tested.run()
-        assert not tested.exception, tested.exception
-        return tested
-
-    return run
 
 
 def shown(tested: AppTest) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -16,7 +15,6 @@ from app.state import Search, parse_params, parse_typed
 from embedder import Input, Reranker
 
 DEPTH = 30
-LAYOUT = Path(__file__).parents[2] / "app" / "layout.py"
 
 
 @pytest.fixture
@@ -127,15 +125,6 @@ def test_the_address_says_that_it_is_switched_off():
     assert "rerank" not in Search(terms=parse_typed("red")).params
 
 
-def run_page(**address: str) -> AppTest:
-    tested = AppTest.from_file(str(LAYOUT), default_timeout=60)
-    for key, value in address.items():
-        tested.query_params[key] = value
-    tested.run()
-    assert not tested.exception, tested.exception
-    return tested
-
-
 def read_reranker(tested: AppTest) -> str:
     """What the page tells the grid to ask for."""
     found = (element.proto for element in tested.get("bidi_component"))
@@ -143,20 +132,20 @@ def read_reranker(tested: AppTest) -> str:
     return data["reranker"]
 
 
-def test_the_switch_of_the_page(reranker):
-    tested = run_page(query="red")
+def test_the_switch_of_the_page(page, reranker):
+    tested = page(query="red")
     assert read_reranker(tested) == reranker
     (switch,) = (toggle for toggle in tested.toggle if toggle.label == "Rerank")
     assert switch.value
     switch.set_value(False).run()
     assert tested.query_params["rerank"] == "0"
     assert read_reranker(tested) == ""
-    labels = [toggle.label for toggle in run_page(query="red", sort="newest").toggle]
+    labels = [toggle.label for toggle in page(query="red", sort="newest").toggle]
     assert labels == ["Fold near-duplicates"]
-    assert [toggle.label for toggle in run_page().toggle] == ["Fold near-duplicates"]
+    assert [toggle.label for toggle in page().toggle] == ["Fold near-duplicates"]
 
 
-def test_the_page_has_no_switch_without_a_reranker(app_store):
-    tested = run_page(query="red")
+def test_the_page_has_no_switch_without_a_reranker(page, app_store):
+    tested = page(query="red")
     assert [toggle.label for toggle in tested.toggle] == ["Fold near-duplicates"]
     assert read_reranker(tested) == ""
