@@ -7,6 +7,7 @@ two cores would take minutes for one. `larger` is the next published size, where
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
@@ -169,4 +170,42 @@ def _llava(size: str, text: Json) -> Json:
         "text_config": text,
         "vision_config": vision | tiles,
         "image_grid_pinpoints": PINPOINTS,
+    }
+
+
+def make_module_files(dim: int, pooling: str, kinds: Sequence[str], saved: Json) -> Json:
+    """What sentence-transformers reads in a model's folder, by file.
+
+    Args:
+        dim: Of the vectors.
+        pooling: The mode, such as "lasttoken".
+        kinds: What the model takes, such as "text" and "image".
+        saved: Of the config: the prompts, and the name of the default one.
+    """
+    state = {"method": "forward", "method_output_name": "last_hidden_state"}
+    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
+    return {
+        "sentence_bert_config.json": {
+            "transformer_task": "feature-extraction",
+            "modality_config": {
+                **dict.fromkeys(kinds, state),
+                "message": {**state, "format": "structured"},
+            },
+            "module_output_name": "token_embeddings",
+        },
+        "config_sentence_transformers.json": {
+            "model_type": "SentenceTransformer",
+            **saved,
+            "similarity_fn_name": "cosine",
+        },
+        "1_Pooling/config.json": {
+            "embedding_dimension": dim,
+            "pooling_mode": pooling,
+            "include_prompt": True,
+        },
+        "2_Normalize/config.json": {},
+        "modules.json": [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for i, (path, kind) in enumerate(modules.items())
+        ],
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from bench.embed_configs import make_module_files
 from bench.embed_corpus import SCRIPTS
 
 Json = dict[str, Any]
@@ -68,9 +69,6 @@ def write_gemma_files(folder: Path, dim: int) -> Json:
     pictures |= {"max_soft_tokens": SOFT_TOKENS, "image_seq_length": SOFT_TOKENS}
     pictures |= {"patch_size": 16, "pooling_kernel_size": 3, "do_convert_rgb": True}
     pictures |= {"do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "resample": 3}
-    state = {"method": "forward", "method_output_name": "last_hidden_state"}
-    kinds = dict.fromkeys(("text", "image", "audio", "video"), state)
-    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
     return {
         "preprocessor_config.json": hearing,
         "processor_config.json": {
@@ -79,25 +77,10 @@ def write_gemma_files(folder: Path, dim: int) -> Json:
             "feature_extractor": hearing,
             "image_processor": pictures,
         },
-        "sentence_bert_config.json": {
-            "transformer_task": "feature-extraction",
-            "modality_config": {**kinds, "message": {**state, "format": "structured"}},
-            "module_output_name": "token_embeddings",
-        },
-        "config_sentence_transformers.json": {
-            "model_type": "SentenceTransformer",
-            "prompts": PROMPTS,
-            "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
-        },
-        "1_Pooling/config.json": {
-            "embedding_dimension": dim,
-            "pooling_mode": "mean",
-            "include_prompt": True,
-        },
-        "2_Normalize/config.json": {},
-        "modules.json": [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (path, kind) in enumerate(modules.items())
-        ],
+        **make_module_files(
+            dim,
+            "mean",
+            ("text", "image", "audio", "video"),
+            {"prompts": PROMPTS, "default_prompt_name": None},
+        ),
     }

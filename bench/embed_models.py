@@ -19,7 +19,7 @@ import torch
 
 import embedder
 from bench import embed_configs
-from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json
+from bench.embed_configs import PINPOINTS, SMALL_PIXELS, Json, make_module_files
 from bench.embed_corpus import SCRIPTS
 from bench.embed_gemma import TOKENS, make_vocabulary, write_gemma_files
 from embedder.engine import Engine
@@ -192,35 +192,16 @@ TEMPLATE = (  # Qwen3-VL-Embedding's, in what it does for one user's turn
 
 def _sentence_transformers_files(dim: int) -> Json:
     """What sentence-transformers reads in Qwen3-VL-Embedding's folder."""
-    state = {"method": "forward", "method_output_name": "last_hidden_state"}
-    kinds = dict.fromkeys(("text", "image", "video"), state)
-    modules = {"": "Transformer", "1_Pooling": "Pooling", "2_Normalize": "Normalize"}
-    return {
-        "chat_template.jinja": TEMPLATE,
-        "sentence_bert_config.json": {
-            "transformer_task": "feature-extraction",
-            "modality_config": {**kinds, "message": {**state, "format": "structured"}},
-            "module_output_name": "token_embeddings",
-            "processing_kwargs": {"chat_template": {"add_generation_prompt": True}},
-            "unpad_inputs": False,
-        },
-        "config_sentence_transformers.json": {
-            "model_type": "SentenceTransformer",
-            "prompts": {"default": "Represent the user's input."},
-            "default_prompt_name": "default",
-            "similarity_fn_name": "cosine",
-        },
-        "1_Pooling/config.json": {
-            "embedding_dimension": dim,
-            "pooling_mode": "lasttoken",
-            "include_prompt": True,
-        },
-        "2_Normalize/config.json": {},
-        "modules.json": [
-            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{kind}"}
-            for i, (path, kind) in enumerate(modules.items())
-        ],
+    saved = {
+        "prompts": {"default": "Represent the user's input."},
+        "default_prompt_name": "default",
     }
+    files = make_module_files(dim, "lasttoken", ("text", "image", "video"), saved)
+    files["sentence_bert_config.json"] |= {
+        "processing_kwargs": {"chat_template": {"add_generation_prompt": True}},
+        "unpad_inputs": False,
+    }
+    return {"chat_template.jinja": TEMPLATE, **files}
 
 
 def _siglip_files(folder: Path) -> Json:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from embedder.encoding import EmbeddingModel
 from embedder.errors import EmbedderError
 from embedder.families import registry
@@ -79,17 +77,15 @@ def load(
         MissingExtraError: It needs packages that are not installed.
         EmbedderError: The model cannot be loaded; the message says why.
     """
-    keywords = {
-        "device": device,
-        "dtype": dtype,
-        "dim": dim,
-        "pixel_budget": pixel_budget,
-        "quantize": quantize,
-        "trust_remote_code": trust_remote_code,
-        "api_key": api_key,
-    }
-    changes = {key: value for key, value in keywords.items() if value is not None}
-    settings = replace(settings or Settings(), **changes)  # type: ignore[arg-type]
+    settings = (settings or Settings()).override(
+        device=device,
+        dtype=dtype,
+        dim=dim,
+        pixel_budget=pixel_budget,
+        quantize=quantize,
+        trust_remote_code=trust_remote_code,
+        api_key=api_key,
+    )
     if settings.device and "," in settings.device:
         from embedder.multi_device import MultiDeviceEmbedder
 

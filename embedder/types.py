@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, get_args
 
 from embedder.errors import EmbedderError
@@ -202,6 +202,10 @@ class Settings:
     api_key: str | None = field(default=None, repr=False)
     api_key_url: str | None = field(default=None, repr=False)  # may hold a password
     timeout: float = 120.0
+
+    def override(self, **values: Any) -> Settings:
+        """Return these settings with `values` for some of them; None leaves one as it is."""
+        return replace(self, **{name: one for name, one in values.items() if one is not None})
 
 
 class Embedder(Protocol):

@@ -26,6 +26,23 @@ def write(file: Path, content: object) -> None:
     file.write_text(json.dumps(content))
 
 
+def write_modalities(folder: Path, *kinds: str, **more: object) -> None:
+    """Write what sentence-transformers' `Transformer` reads of a model that takes such inputs."""
+    state = {"method": "forward", "method_output_name": "last_hidden_state"}
+    write(
+        folder / "sentence_bert_config.json",
+        {
+            "transformer_task": "feature-extraction",
+            "modality_config": {
+                **dict.fromkeys(kinds, state),
+                "message": {**state, "format": "structured"},
+            },
+            "module_output_name": "token_embeddings",
+            **more,
+        },
+    )
+
+
 def randomize(model: torch.nn.Module, seed: int = 0, std: float = 0.08) -> torch.nn.Module:
     """Weights so large that every token changes the vector, or the score."""
     torch.manual_seed(seed)

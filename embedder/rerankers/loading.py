@@ -61,14 +61,12 @@ def load_reranker(
         EmbedderError: The model cannot be loaded; the message says why.
     """
     require_extra("models")
-    keywords = {
-        "device": device,
-        "dtype": dtype,
-        "pixel_budget": pixel_budget,
-        "trust_remote_code": trust_remote_code,
-    }
-    changes = {key: value for key, value in keywords.items() if value is not None}
-    settings = replace(settings or Settings(), **changes)  # type: ignore[arg-type]
+    settings = (settings or Settings()).override(
+        device=device,
+        dtype=dtype,
+        pixel_budget=pixel_budget,
+        trust_remote_code=trust_remote_code,
+    )
     if settings.quantize:
         raise EmbedderError(
             "rerankers are loaded with all bits of their weights; leave quantize out"

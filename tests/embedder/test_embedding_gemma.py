@@ -19,7 +19,16 @@ from embedder import EmbedderError, Input, Settings
 from embedder.families import sentence_transformer as family
 from embedder.families.sentence_transformer.processors import without_video_processor
 from tests.noise import make_noise
-from tests.tiny_folders import WORDS, close, collated, loaded, modules, randomize, write
+from tests.tiny_folders import (
+    WORDS,
+    close,
+    collated,
+    loaded,
+    modules,
+    randomize,
+    write,
+    write_modalities,
+)
 
 QUERY, DOCUMENT = "task: search result | query: ", "title: none | text: "
 TOKENS = {
@@ -104,18 +113,7 @@ def gemma(tmp_path_factory) -> Path:
             },
         },
     )  # fmt: skip
-    state = {"method": "forward", "method_output_name": "last_hidden_state"}
-    write(
-        folder / "sentence_bert_config.json",
-        {
-            "transformer_task": "feature-extraction",
-            "modality_config": {
-                **dict.fromkeys(("text", "image", "audio", "video"), state),
-                "message": {**state, "format": "structured"},
-            },
-            "module_output_name": "token_embeddings",
-        },
-    )
+    write_modalities(folder, "text", "image", "audio", "video")
     write(
         folder / "config_sentence_transformers.json",
         {

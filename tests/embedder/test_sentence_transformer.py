@@ -34,6 +34,7 @@ from tests.tiny_folders import (
     modules,
     randomize,
     write,
+    write_modalities,
 )
 
 QWEN_TOKENS = [
@@ -96,20 +97,10 @@ def qwen(tmp_path_factory) -> Path:
         },
     )  # fmt: skip
     (folder / "chat_template.jinja").write_text(TEMPLATE)
-    state = {"method": "forward", "method_output_name": "last_hidden_state"}
-    write(
-        folder / "sentence_bert_config.json",
-        {
-            "transformer_task": "feature-extraction",
-            "modality_config": {
-                **dict.fromkeys(("text", "image", "video"), state),
-                "message": {**state, "format": "structured"},
-            },
-            "module_output_name": "token_embeddings",
-            "processing_kwargs": {"chat_template": {"add_generation_prompt": True}},
-            "unpad_inputs": False,
-        },
-    )
+    write_modalities(
+        folder, "text", "image", "video", unpad_inputs=False,
+        processing_kwargs={"chat_template": {"add_generation_prompt": True}},
+    )  # fmt: skip
     write(
         folder / "config_sentence_transformers.json",
         {
